@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -273,7 +274,7 @@ def test_a_power_loss_brings_back_what_was_removed_just_before(tmp_path: Path) -
     cached.parent.mkdir()
     cached.touch()
     for number in range(40):
-        removals = Removals(tmp_path / "guests", tmp_path / "removed", cached.parent, lambda: now[0])
+        removals = Removals(tmp_path / "guests", tmp_path / "removed", cached.parent, lambda: now[0], lambda _: False)
         for name in ("early", "soon"):
             folder = tmp_path / "guests" / name
             (folder / "images").mkdir(parents=True)
@@ -298,3 +299,23 @@ def test_a_power_loss_brings_back_what_was_removed_just_before(tmp_path: Path) -
     assert back == {(True, True), (True, False), (False, True), (False, False)}
     assert late == set()
     assert images == {("kernel",), ()}, "all that can be back, or a part alone"
+
+
+def test_a_power_loss_brings_no_folder_back_whose_place_another_had_that_was_brought_to_the_disk(
+    tmp_path: Path,
+) -> None:
+    """What is on the disk for certain says that what was there before it has gone."""
+    dice, clock, found = Random(1), count(), {True: set[str](), False: set[str]()}
+    for synced in (True, False) * 20:
+        removals = Removals(
+            tmp_path / "guests", tmp_path / "removed", tmp_path, lambda: float(next(clock)), lambda _, is_=synced: is_
+        )
+        for order in ("first", "second"):
+            folder = tmp_path / "guests" / "guest"
+            folder.mkdir(parents=True)
+            (folder / "disk").write_text(order)
+            removals.instead(remove_folder)(folder)
+        removals.power_loss(dice)
+        found[synced] |= {path.read_text() for path in tmp_path.glob("guests/guest/disk")}
+        shutil.rmtree(tmp_path / "guests")
+    assert found == {True: {"second"}, False: {"first", "second"}}

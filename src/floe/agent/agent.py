@@ -24,7 +24,7 @@ from floe.agent.ledger_entries import Posted
 from floe.agent.metadata import MetadataService
 from floe.agent.nics import GuestNics, of_guests
 from floe.agent.ports import Ports
-from floe.agent.power import GuestPower, flush, flush_folders, kernel_boot_id
+from floe.agent.power import GuestPower, flush_folders, flush_guests, kernel_boot_id
 from floe.agent.rebuild import GuestRebuild
 from floe.agent.reconcile import Reconciled, reconcile
 from floe.agent.snapshots import GuestSnapshots, NoStore, SnapshotStore
@@ -312,9 +312,9 @@ class Agent:
         if self._builder is not None and ledger.wishes.unflushed:
             due = dict(ledger.wishes.unflushed)
             guests = [ledger.guests[ident] for ident in due if ident in ledger.guests]
-            files = [path for guest in guests for path in self._builder.files(guest).disks.values()]
-            await self._offload(flush, files)
-            ledger.wishes.flushed_meanwhile(due)
+            files = {guest.server_id: tuple(self._builder.files(guest).disks.values()) for guest in guests}
+            there = await self._offload(flush_guests, files)
+            ledger.wishes.flushed_meanwhile({ident: due[ident] for ident in there})
 
     async def _look(self) -> None:
         """Compare the host with what it should be, mend it and tell of it: the net under events and commands."""

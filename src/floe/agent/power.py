@@ -7,7 +7,7 @@ import contextlib
 import functools
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -54,15 +54,28 @@ def kernel_boot_id() -> str:
         return ""
 
 
-def flush(files: Iterable[Path]) -> None:
-    """Bring files to the disk; one that is gone is no more to be."""
+def flush(files: Iterable[Path]) -> bool:
+    """Bring files to the disk; one that is gone is no more to be. Return whether all were there."""
+    there = True
     for path in files:
-        with contextlib.suppress(FileNotFoundError):
+        try:
             file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(file)
-            finally:
-                os.close(file)
+        except FileNotFoundError:
+            there = False
+            continue
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)
+    return there
+
+
+def flush_guests(files: Mapping[str, Iterable[Path]]) -> set[str]:
+    """Bring files of guests to the disk; return the guests of whom all files were there.
+
+    What is being removed may come back if the power fails, as it was on the disk.
+    """
+    return {server_id for server_id, paths in files.items() if flush(paths)}
 
 
 def flush_folders(folders: Iterable[Path]) -> None:

@@ -55,7 +55,7 @@ class Machine:
         self.driver: SimulatedHypervisor | None = None
         self.returned: set[str] = set()
         """Servers of which a loss of power brought something back."""
-        self.removals = Removals(folder / GUESTS, folder / "removed", folder / "images", now)
+        self.removals = Removals(folder / GUESTS, folder / "removed", folder / "images", now, files.whole)
 
     def power_loss(self, dice: Random) -> None:
         """Lose what is not on the disk for certain: running guests, the network, parts of files."""

@@ -65,11 +65,13 @@ class Removals:
     """What was removed from a host of late: nobody syncs that, so that a loss of power may bring it back.
 
     `folders` is where the folders are that go, `aside` where they are put instead, `cache` has the images that they
-    share.
+    share; `whole` says whether all that is in a file is on the disk for certain.
     """
 
-    def __init__(self, folders: Path, aside: Path, cache: Path, now: Callable[[], float]) -> None:
-        self._folders, self._aside, self._cache, self._now = folders, aside, cache, now
+    def __init__(
+        self, folders: Path, aside: Path, cache: Path, now: Callable[[], float], whole: Callable[[Path], bool]
+    ) -> None:
+        self._folders, self._aside, self._cache, self._now, self._whole = folders, aside, cache, now, whole
         self._guests: list[tuple[float, str]] = []
         self._gone: list[tuple[float, Path, dict[str, int]]] = []
         """When each folder went, where it is now, and its images by name: which inode each was."""
@@ -85,6 +87,8 @@ class Removals:
     def _put_aside(self, folder: Path) -> None:
         """Remove a folder. The images that it shares with others are gone at once: who counts their names sees it."""
         self._forget()
+        if any(path.is_file() and self._whole(path) for path in folder.iterdir()):  # so what was in its place is gone
+            self._gone = [item for item in self._gone if item[1].name != folder.name]
         kept = self._aside / f"{self._now():.6f}" / folder.name
         kept.parent.mkdir(parents=True, exist_ok=True)
         folder.rename(kept)

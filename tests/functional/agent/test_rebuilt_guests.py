@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 import pytest
@@ -101,6 +102,22 @@ async def test_a_disk_that_is_kept_is_on_the_disk_for_certain_before(world: Any,
         assert not synced.whole(world.folder(command.guest.server_id) / "swap.raw")
         await world.ask(rebuild(command, kept=("swap",)))
         assert synced.whole(world.folder(command.guest.server_id) / "swap.raw")
+
+
+async def test_a_heartbeat_does_not_take_disks_that_are_being_removed_for_those_that_it_brought_to_the_disk(
+    world: Any, spawn: Any
+) -> None:
+    command = spawn()
+    await world.start(boot_id=lambda: "first")
+    await world.ask(command)
+    agent, server_id, folder = world.agent, command.guest.server_id, world.folder(command.guest.server_id)
+    shutil.copytree(folder, aside := folder.with_suffix(".aside"))
+    shutil.rmtree(folder)
+    await agent._beat()
+    assert agent._ledger.wishes.unflushed.keys() == {server_id}
+    aside.rename(folder)  # as if the power had failed before its removal was on the disk
+    await agent._beat()
+    assert not agent._ledger.wishes.unflushed
 
 
 async def test_a_heartbeat_does_not_take_the_disks_of_another_make_for_those_that_it_brought_to_the_disk(
