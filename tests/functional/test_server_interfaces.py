@@ -12,8 +12,13 @@ from msgspec.structs import replace
 from sites import PORTS, SERVERS, Site, furnished, refused
 
 from floe.agent.agent import Agent
-from floe.core.errors import HostFailure
+from floe.api.compute import server_addresses
+from floe.cloud import server_interfaces
+from floe.core.context import Context
+from floe.core.errors import HostFailure, Unavailable
+from floe.core.nics import PlannedNic
 from floe.hypervisors.fake import FakeHost, FakeHypervisor
+from floe.store import servers
 from floe.testing import EmbeddedCloud
 
 NOBODY = "99999999-9999-4999-8999-999999999999"
@@ -100,6 +105,63 @@ async def test_a_running_guest_is_given_a_nic_on_a_network_and_loses_it(site: Si
     assert await agrees(site, server) == [first]
     assert (await site.ask("GET", f"{PORTS}/{made['port_id']}")).status_code == 404
     assert await events(site, server) == {"create": None, "attach_interface": None, "detach_interface": None}
+
+
+async def test_a_nic_is_there_when_that_is_answered_and_may_be_taken_at_once(site: Site) -> None:
+    server = await site.server("one")
+    reply = await attach(site, server, settled=False, net_id=site.ids["other"])
+    made = reply.json()["interfaceAttachment"]
+    assert made["port_state"] == "ACTIVE"
+    assert made["port_id"] in machine(site, server).nics[server]
+    assert (await detach(site, server, made["port_id"])).status_code == 202
+    assert made["port_id"] not in await agrees(site, server)
+
+
+async def test_a_nic_that_its_host_is_slow_to_plug_is_answered_before(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, free = await site.server("one"), asyncio.Event()
+    hypervisor = agent_of(site, server)._hypervisor
+    real = hypervisor.attach_nic
+
+    async def slow(*arguments: Any) -> None:
+        await free.wait()
+        await real(*arguments)
+
+    monkeypatch.setattr(hypervisor, "attach_nic", slow)
+    monkeypatch.setattr(server_addresses, "_PATIENCE", 0.1)
+    reply = await attach(site, server, settled=False, net_id=site.ids["other"])
+    assert (reply.status_code, reply.json()["interfaceAttachment"]["port_state"]) == (200, "BUILD")
+    free.set()
+    await site.cloud.settled()
+    assert reply.json()["interfaceAttachment"]["port_id"] in await agrees(site, server)
+
+
+async def test_nobody_waits_for_a_host_that_is_down(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = await site.server("one")
+    await agent_of(site, server).stop()
+    monkeypatch.setattr(server_addresses, "_PATIENCE", 1e9)
+    async with asyncio.timeout(60):
+        reply = await attach(site, server, settled=False, net_id=site.ids["other"])
+    assert (reply.status_code, reply.json()["interfaceAttachment"]["port_state"]) == (200, "BUILD")
+
+
+async def test_a_database_that_fails_meanwhile_does_not_have_it_asked_for_again(site: Site) -> None:
+    server, cloud = await site.server("one"), site.cloud.node.cloud
+
+    class Failing:
+        write = cloud.db.write
+
+        async def read(self, *_arguments: Any) -> Any:
+            raise Unavailable("The database is away.")
+
+    asked = PlannedNic(network_id=site.ids["other"])
+    row = await cloud.db.read(lambda conn: servers.get(conn, server))
+    assert row is not None
+    owner = Context(request_id="req-1", project_id=row.project_id, roles=frozenset({"member"}))
+    port = await server_interfaces.attach(replace(cloud, db=Failing()), owner, server, asked, 60.0)
+    await site.cloud.settled()
+    assert port.port_id in await agrees(site, server)
 
 
 async def test_what_is_asked_for_by_address_port_or_not_at_all(site: Site) -> None:
@@ -190,8 +252,9 @@ async def test_a_suspended_guest_is_given_none(site: Site) -> None:
 async def test_what_a_hypervisor_does_not_take_is_given_back_and_says_why(site: Site) -> None:
     server = await site.server("one")
     machine(site, server).fail("attach_nic", HostFailure("No more slots.", stage="guest"))
-    made = await attached(site, server, net_id=site.ids["other"])
-    assert (await site.ask("GET", f"{PORTS}/{made['port_id']}")).status_code == 404
+    reply = await attach(site, server, net_id=site.ids["other"])
+    refused(reply, 500, f"Failed to attach network adapter device to {server}: ")
+    assert len((await site.ask("GET", f"{PORTS}?device_id={server}")).json()["ports"]) == 1
     assert len(await agrees(site, server)) == 1
     assert (await events(site, server))["attach_interface"] is not None
     shown = (await site.ask("GET", f"{SERVERS}/{server}")).json()["server"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime
 from typing import NoReturn
 
@@ -11,9 +12,9 @@ from msgspec.structs import replace
 from floe.cloud import host_networks, network_room, port_names, quotas, server_ports, servers
 from floe.cloud.cloud import Cloud
 from floe.core import addresses
-from floe.core.actions import ATTACH_INTERFACE, DETACH_INTERFACE, Action, Begins
+from floe.core.actions import ATTACH_INTERFACE, DETACH_INTERFACE, FAILED, OPEN_STATES, Action, Begins
 from floe.core.context import Context
-from floe.core.errors import Conflict, Invalid, NotFound
+from floe.core.errors import Conflict, HostFailure, Invalid, NotFound, Unavailable
 from floe.core.given import NicGiven
 from floe.core.nics import PlannedNic
 from floe.core.ports import ACTIVE, DOWN, Port, ServerPort, binding_of
@@ -27,6 +28,10 @@ MOST_NICS = 26
 """That a server has, as far as they are given to it later: what a machine of any type has slots for."""
 
 
+_LOOK_SOON, _LOOK_LATE = 0.01, 0.5
+"""Seconds between looks whether a NIC is plugged: at first, and when that takes long."""
+
+
 class Attached(msgspec.Struct, frozen=True):
     """The port of a NIC that a server is given, and the action that plugs it."""
 
@@ -34,11 +39,14 @@ class Attached(msgspec.Struct, frozen=True):
     action: Action
 
 
-async def attach(cloud: Cloud, context: Context, server_id: str, asked: PlannedNic) -> ServerPort:
+async def attach(
+    cloud: Cloud, context: Context, server_id: str, asked: PlannedNic, patience: float = 0.0
+) -> ServerPort:
     """Give a server one more NIC: on a network, with a port, or where neither is named on the project's one network.
 
-    Raises NotFound, Invalid, OverQuota; Conflict for a server that is locked or in no state for it, and for a port or
-    an address that is taken.
+    Waits for its host to plug it as long as there is patience, in seconds, and the host is up. Raises NotFound,
+    Invalid, OverQuota; Conflict for a server that is locked or in no state for it, and for a port or an address that is
+    taken; HostFailure where the host could not plug it.
     """
     now, action_id, port_id, fresh = cloud.clock.now(), cloud.new_id(), cloud.new_id(), cloud.new_id()
 
@@ -59,6 +67,29 @@ async def attach(cloud: Cloud, context: Context, server_id: str, asked: PlannedN
 
     attached = await cloud.db.write(begin)
     await cloud.hand_over(attached.action)
+    return await _plugged(cloud, attached, patience)
+
+
+async def _plugged(cloud: Cloud, attached: Attached, patience: float) -> ServerPort:
+    """Return the port as it is once its action has ended, or waits for a host, or there is no patience left."""
+    pause, server_id = _LOOK_SOON, attached.action.subject_id
+
+    def look(conn: Connection) -> tuple[Action | None, ServerPort | None]:
+        seen = (port for port in server_ports.of_server(conn, server_id) if port.port_id == attached.port.port_id)
+        return actions.get(conn, attached.action.id), next(seen, None)
+
+    while patience > 0:
+        await asyncio.sleep(pause)
+        patience, pause = patience - pause, min(2 * pause, _LOOK_LATE)
+        try:
+            action, port = await cloud.db.read(look)
+        except Unavailable:
+            break  # it goes on all the same, and asked for again it would be another NIC
+        if action is None or action.state == FAILED:
+            why = "" if action is None or action.message is None else f": {action.message}"
+            raise HostFailure(f"Failed to attach network adapter device to {server_id}{why}")
+        if action.state not in OPEN_STATES or actions.is_waiting(action.lease_owner or ""):
+            return port or attached.port
     return attached.port
 
 

@@ -37,6 +37,10 @@ _ATTACH = Body(
 )
 
 
+_PATIENCE = 20.0
+"""Seconds that a caller waits for a NIC to be plugged; a host that is slower does it later all the same."""
+
+
 async def index(call: Call) -> Reply:
     """GET ips: all addresses by network."""
     return Reply(200, {"addresses": await _addresses(call)})
@@ -82,7 +86,7 @@ async def attach(call: Call) -> Reply:
         made=not port_id,
         device_tag=asked.get("tag", ""),
     )
-    port = await server_interfaces.attach(call.cloud, call.context, call.params["server_id"], nic)
+    port = await server_interfaces.attach(call.cloud, call.context, call.params["server_id"], nic, _PATIENCE)
     return Reply(200, {"interfaceAttachment": _interface(call, port)})
 
 
