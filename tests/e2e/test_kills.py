@@ -102,7 +102,7 @@ def test_floe_up_killed_at_random_instants_while_customers_create_and_delete(sce
     for _, server in expected:
         cloud.delete(server)
     with suppress(AssertionError):  # libvirt forgets a guest that is gone in a thread of its own
-        eventually("the host to have what it had", lambda: cloud.holdings() == before, 120)
+        eventually("the host to have what it had", lambda: cloud.holdings() == before)
     assert cloud.holdings() == before
     assert cloud.floe("audit") == "nothing found\n"
 
