@@ -74,8 +74,8 @@ class Rescued:
             if not done:
                 continue
             last = max(done, key=_generation)
-            if last.kind == RESCUE_SERVER.kind and _generation(last) < server.boots:
-                continue  # its end is history already: by a clock that was set back it is the older one
+            if _generation(last) < server.boots:
+                continue  # what came after it may be history already: by a clock that was set back it is the older one
             rescued = (last.kind == RESCUE_SERVER.kind) is (last.state == SUCCEEDED)
             if rescued is not is_rescued and "Nobody knows" not in str(last.message):
                 what = f"it is {server.vm_state}, though its {last.kind} {last.state}: {last.message}"
