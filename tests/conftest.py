@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
 import pytest
-from databases import LentDatabases, NewDatabase, PostgresDatabases, files
+from databases import Files, LentDatabases, NewDatabase, PostgresDatabases
 from hypothesis import settings
 from nats_server import NatsServer, nats_server
 
@@ -20,6 +21,9 @@ from floe.testing import EmbeddedCloud
 
 Repeating = Callable[[Transactions], Transactions]
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
+
+# httpx asks for this at each request to an application, and looks for it on the disk each time: it is not there.
+sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]
 
 # A run tells of the change, not of the dice: examples are the same each time. `--hypothesis-profile=explore` draws new.
 settings.register_profile("repeatable", derandomize=True)
@@ -122,11 +126,12 @@ def no_text_holds(kind_of_database: str) -> str:
 def lent_databases(request: pytest.FixtureRequest, kind_of_database: str) -> LentDatabases:
     """Lend what makes databases, each known by a path: for tests that need new ones time after time.
 
-    Those of PostgreSQL have all tables already; who borrowed them has closed them when they are given back.
+    They have all tables already; who borrowed them has closed them when they are given back.
     """
 
     if kind_of_database == SQLITE:
-        return files
+        folder: Path = request.getfixturevalue("tmp_path_factory").mktemp("empty")
+        return Files(folder).lent
     postgres: PostgresDatabases = request.getfixturevalue("postgres")
     return postgres.lent
 
