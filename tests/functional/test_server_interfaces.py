@@ -19,6 +19,7 @@ from floe.core.errors import HostFailure, Unavailable
 from floe.core.nics import PlannedNic
 from floe.hypervisors.fake import FakeHost, FakeHypervisor
 from floe.store import servers
+from floe.store.actions import actions as action_rows
 from floe.testing import EmbeddedCloud
 
 NOBODY = "99999999-9999-4999-8999-999999999999"
@@ -144,6 +145,23 @@ async def test_nobody_waits_for_a_host_that_is_down(site: Site, monkeypatch: pyt
     async with asyncio.timeout(60):
         reply = await attach(site, server, settled=False, net_id=site.ids["other"])
     assert (reply.status_code, reply.json()["interfaceAttachment"]["port_state"]) == (200, "BUILD")
+
+
+async def test_who_waits_for_a_nic_that_was_given_up_is_told_so(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    server, free, begun = await site.server("one"), asyncio.Event(), asyncio.Event()
+    hypervisor = agent_of(site, server)._hypervisor
+
+    async def slow(*_arguments: Any) -> None:
+        begun.set()
+        await free.wait()
+
+    monkeypatch.setattr(hypervisor, "attach_nic", slow)
+    waiting = asyncio.create_task(attach(site, server, settled=False, net_id=site.ids["other"]))
+    await begun.wait()
+    db, give_up = site.cloud.node.cloud.db, action_rows.update().where(action_rows.c.kind == "attach_interface")
+    await db.write(lambda conn: conn.execute(give_up.values(state="cancelled")).rowcount)
+    refused(await waiting, 409, "was deleted or reset before")
+    free.set()
 
 
 async def test_a_database_that_fails_meanwhile_does_not_have_it_asked_for_again(site: Site) -> None:

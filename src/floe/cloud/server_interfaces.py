@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from floe.cloud import host_networks, network_room, port_names, quotas, server_ports, servers
 from floe.cloud.cloud import Cloud
 from floe.core import addresses
-from floe.core.actions import ATTACH_INTERFACE, DETACH_INTERFACE, FAILED, OPEN_STATES, Action, Begins
+from floe.core.actions import ATTACH_INTERFACE, CANCELLED, DETACH_INTERFACE, FAILED, OPEN_STATES, Action, Begins
 from floe.core.context import Context
 from floe.core.errors import Conflict, HostFailure, Invalid, NotFound, Unavailable
 from floe.core.given import NicGiven
@@ -88,6 +88,8 @@ async def _plugged(cloud: Cloud, attached: Attached, patience: float) -> ServerP
         if action is None or action.state == FAILED:
             why = "" if action is None or action.message is None else f": {action.message}"
             raise HostFailure(f"Failed to attach network adapter device to {server_id}{why}")
+        if action.state == CANCELLED:
+            raise Conflict(f"Instance {server_id} was deleted or reset before the interface was attached.")
         if action.state not in OPEN_STATES or actions.is_waiting(action.lease_owner or ""):
             return port or attached.port
     return attached.port
